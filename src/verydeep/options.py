@@ -59,7 +59,7 @@ ScalesOption = Annotated[
     Option("Test scales, stated for crop 224; 256 means 73 pixels at crop 64.", "as in the paper", "Q,Q,.."),
 ]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folder of the nets' runs, or RUN,RUN.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("Runs among which a protocol finds nets, or RUN,RUN.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,
@@ -72,14 +72,12 @@ AggregateOption = Annotated[
 TaskOption = Annotated[Literal["classify", "localize"], Option("Task: classify or localize (boxes).", metavar="TASK")]
 SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="NAME")]
 CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
-WidthOption = Annotated[
-    float, Option("Factor on the number of channels.", metavar="X", smallest=1e-3, largest=LARGEST_WIDTH)
-]
+WidthOption = Annotated[float, Option("Multiply the channels by X.", metavar="X", smallest=1e-3, largest=LARGEST_WIDTH)]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1, largest=LARGEST_FC_WIDTH)]
 GroupByOption = Annotated[
     str | None,
     Option(
-        'Photographs to keep in one split: "parent" (folder), CSV of path,group, or regex.',
+        'Keep these together: "parent" (same folder), CSV of path,group, or regex.',
         metavar="HOW",
         heading="training",
     ),
@@ -87,7 +85,10 @@ GroupByOption = Annotated[
 SeedOption = Annotated[int, Option("Random seed.", metavar="N", smallest=0, largest=2**31 - 1)]
 
 MergeThresholdOption = Annotated[
-    float | None, Option("Merge boxes up to distance X, 0 to 2.", "0.5", "X", heading="box", smallest=0, largest=2)
+    float | None,
+    Option(
+        "Merge boxes up to X: center distance / diagonal + 1 - IoU.", "0.5", "X", heading="box", smallest=0, largest=2
+    ),
 ]
 TuneThresholdOption = Annotated[bool, Option("Choose the merge threshold on val.", heading="box")]
 BadBoxesOption = Annotated[

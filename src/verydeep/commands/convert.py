@@ -36,8 +36,8 @@ def convert(
 
     Conversion is optional: wherever a command takes RUN, you may give the weight file itself or the name of a
     published net. These are oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16,
-    keras-vgg19, torchvision-vgg11 (-vgg13, -vgg16, -vgg19, and each with _bn), timm/vgg16.tv_in1k (for all of
-    timm's vgg nets), and hf-hub:OWNER/NAME for nets published with `verydeep push`.
+    keras-vgg19, torchvision-vgg11 (-vgg13, -vgg16, -vgg19, and each with _bn), timm/vgg16.tv_in1k (and timm's
+    other VGG nets likewise), and hf-hub:OWNER/NAME for nets published with `verydeep push`.
 
     Try:
         verydeep convert VGG_ILSVRC_16_layers.caffemodel vgg16

@@ -60,7 +60,7 @@ def evaluate(
     out: Annotated[PathSource | None, Option("Folder for the results.", "in RUN/evaluations", "DIR")] = None,
     classes: Annotated[
         str | None,
-        Option("Classes of the boxes: the guesses of a protocol, or truth.", "RUN's source net", "TEXT", "box"),
+        Option("What guesses the classes of boxes: a protocol, or truth.", "RUN's source net", "TEXT", "box"),
     ] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
@@ -75,8 +75,8 @@ def evaluate(
     confusion matrix, and pictures.
 
     RUN may also be a classifier of `verydeep transfer`. Labels are matched with the nets' classes by name. Without
-    `split`, the first of these is tested: val/, photographs held out in training, test/, all. `crop`, `width` and
-    `fc_width` choose the nets of a `protocol` among `runs`.
+    `split`, the first of these is tested: val/, photographs held out in training, test/, all. A `protocol` takes
+    its nets from `runs`; `crop`, `width` and `fc_width` say which.
 
     With `task=localize`, the nets predict boxes for the true class and for the five most probable classes.
 

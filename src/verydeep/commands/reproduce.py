@@ -56,7 +56,7 @@ def reproduce(
     ],
     *,
     data: Annotated[
-        DataSource | None, Option("Data set, except for table1, table2; table11: several.", metavar="DATA,..")
+        DataSource | None, Option("Data set (not for table1, table2); several for table11.", metavar="DATA,..")
     ] = None,
     runs: RunsOption = "runs",
     train: Annotated[

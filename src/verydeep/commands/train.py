@@ -42,12 +42,15 @@ def train(
     crop: Annotated[int | None, Option("Input side in pixels.", "224; generated: 64", "PIXELS")] = None,
     scale: Annotated[
         str | None,
-        Option("Short side of photographs, stated for crop 224, or a range.", "256; generated: 256, then 256-512", "S"),
+        Option("Short side, or a range; 256 means 73 pixels at crop 64.", "256; generated: 256, then 256-512", "S"),
     ] = None,
     width: Annotated[
-        float | None, Option("Factor on channels.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH)
+        float | None,
+        Option("Multiply the channels by X.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH),
     ] = None,
-    epochs: Annotated[int | None, Option("Up to N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)] = None,
+    epochs: Annotated[
+        int | None, Option("Train at most N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)
+    ] = None,
     init_from: Annotated[
         NetSource | None, Option("Net to start from; matching layers are copied.", metavar="RUN")
     ] = None,
@@ -64,7 +67,7 @@ def train(
         FineTuned, Option("Layers that learn: all, or fc (fc6-fc8).", "", "LAYERS", "training")
     ] = "all",
     batch_size: Annotated[
-        int | None, Option("Images per step.", "a 20th of all, 8 to 256", "N", "training", smallest=1)
+        int | None, Option("Images per step.", "a 20th of all, 8 to 256; generated: 32", "N", "training", smallest=1)
     ] = None,
     micro_batch: Annotated[
         int | None, Option("Images at a time; fewer need less memory.", "", "N", "training", smallest=1)
@@ -88,7 +91,7 @@ def train(
         Regression | None, Option("Boxes: per-class or single-class.", "per-class", "KIND", "box")
     ] = None,
     bad_boxes: BadBoxesOption = "error",
-    deterministic: Annotated[bool, Option("Repeat bit for bit on GPUs; slower.", heading="compute")] = False,
+    deterministic: Annotated[bool, Option("Make GPU runs repeat bit for bit; slower.", heading="compute")] = False,
     tensorboard: Annotated[bool, Option("Also write event files for TensorBoard.", heading="output")] = False,
     **options: Unpack[JobOptions],
 ) -> "TrainedRun":
