@@ -1,5 +1,6 @@
 """``verydeep train``: settings, messages and files."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -120,21 +121,43 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
     assert "training images" not in again.stdout
     trained_on = inside("evaluate", "flat", "run", "--split", "train", "--out", "trained-on")
     assert "These are the training images of run" in trained_on.stdout
-    for number in range(10):
-        Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / f"new{number}.jpg")
+    old_names, key = [f"bee/{path.name}" for path in (tmp_path / "flat" / "bee").iterdir()], (7).to_bytes(16, "little")
+    ranks = {name: hashlib.blake2b(name.encode(), key=key).hexdigest() for name in old_names}
+    added = {f"bee/new{number}.jpg" for number in range(60)}
+    ranks |= {name: hashlib.blake2b(name.encode(), key=key).hexdigest() for name in added}
+    last = [name for name in added if ranks[name] > max(ranks[name] for name in old_names)]
+    first = [name for name in added if ranks[name] < min(ranks[name] for name in old_names)]
+    for name in last:  # a fifth of all, by rank, would be some of those trained on
+        Image.new("RGB", (50, 60)).save(tmp_path / "flat" / name)
+    assert len(last) >= 5 and first
+    inside("evaluate", "flat", "run", "--out", "more")
+    old, trained, more = (
+        {row["path"] for row in read_csv(tmp_path / name / "predictions.csv")}
+        for name in ("again", "trained-on", "more")
+    )
+    assert more == old and not old & trained
+    Image.new("RGB", (50, 60)).save(tmp_path / "flat" / first[0])
     changed = inside("evaluate", "flat", "run", "--out", "changed")
     assert "Photographs were added or removed since the training of run" in changed.stdout
-    old, trained, new = (
-        {row["path"] for row in read_csv(tmp_path / name / "predictions.csv")}
-        for name in ("again", "trained-on", "changed")
-    )
-    assert old <= new and not new & trained and len(new) < 16
+    assert {row["path"] for row in read_csv(tmp_path / "changed" / "predictions.csv")} == {*old, first[0]}
     copy = tmp_path / "other" / "bee"
     copy.mkdir(parents=True)
     name = next(name for name in sorted(trained) if name.startswith("bee/"))
     shutil.copy(tmp_path / "flat" / name, copy / "elsewhere.jpg")
     elsewhere = inside("evaluate", "other", "run", "--out", "elsewhere")
     assert "elsewhere.jpg is a copy of the training photograph" in elsewhere.stdout
+
+
+def test_a_run_of_an_older_version_is_resumed(tmp_path: Path, inside: Cli) -> None:
+    """It does not know which photographs of each class were the last ones held out."""
+    make_photographs(tmp_path, {"flat": 8})
+    inside("train", "flat", *SMALL_NET, "--epochs", 1, "--out", "run")
+    for path in (tmp_path / "run").glob("*/config.json"):
+        config = json.loads(path.read_text())
+        if config.get("split"):
+            assert config["split"].pop("last_ranks").keys() == {"apple", "bee", "cloud"}
+            path.write_text(json.dumps(config))
+    assert "has changed" not in inside("train", "--resume", "run").stderr
 
 
 def test_a_stuck_loss_is_reported(photographs: Path, inside: Cli) -> None:

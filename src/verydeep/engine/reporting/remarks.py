@@ -71,8 +71,8 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
         reason = "The training images of {nets} are among these images"
     elif has_changed(record, split) and _is_held_out(record, split):
         reason = (
-            "Photographs were added or removed since the training of {nets}: these are the ones held out then, and "
-            "some new ones, chosen in the same way"
+            "Photographs were added or removed since the training of {nets}: those tested were held out then, or are "
+            "new"
         )
     elif has_changed(record, split):
         reason = (

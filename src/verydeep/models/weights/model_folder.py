@@ -102,7 +102,7 @@ class SplitRecord:
     """Whether the validation error decided when the learning rate dropped."""
     group_by: str | None = None
     """The groups of images that the division left together: "parent", a CSV file, or a regular expression."""
-    last_ranks: dict[str, str] | None = field(default=None, hash=False)
+    last_ranks: dict[str, str] | None = field(default=None, compare=False)
     """Class -> rank of its last validation image (``data.folders.division``); None if no single images were drawn."""
 
 
