@@ -117,7 +117,7 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["train", "--model", "D"], 2, "did you mean --network NAME?"),
         (["train", "--arch", "D"], 2, "did you mean --network NAME?"),
         (["transfer", "a", "b", "--num_trian", "3"], 2, "did you mean --num-train N?"),
-        (["train", "--epochs", "many"], 2, "--epochs many is not a whole number. --epochs N: Train at most N epochs."),
+        (["train", "--epochs", "many"], 2, "--epochs many is not a whole number. --epochs N: Epochs to train."),
         (["train", "--width=wide"], 2, "--width wide is not a number. --width X: "),
         (["train", "--scale"], 2, "--scale needs a value. --scale S: "),
         (["train", "--scale", "--epochs", "3"], 2, "--scale needs a value."),

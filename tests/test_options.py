@@ -27,7 +27,6 @@ BOXLESS = "Without `task=localize`"
             {"data": "photos", "bad_boxes": "clip"},
             "For table3, .*, `bad_boxes` has no effect",
         ),
-        ("reproduce", ("table8",), {"data": "photos", "train": False, "epochs": 2}, "`epochs` has no effect: omit it"),
     ],
 )
 def test_options_without_an_effect_are_refused(

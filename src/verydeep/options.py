@@ -59,7 +59,7 @@ ScalesOption = Annotated[
     Option("Test scales, stated for crop 224; 256 means 73 pixels at crop 64.", "as in the paper", "Q,Q,.."),
 ]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Runs among which a protocol finds nets, or RUN,RUN.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("A protocol's nets: folder, or RUN,RUN.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,
@@ -72,7 +72,7 @@ AggregateOption = Annotated[
 TaskOption = Annotated[Literal["classify", "localize"], Option("Task: classify or localize (boxes).", metavar="TASK")]
 SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="NAME")]
 CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
-WidthOption = Annotated[float, Option("Multiply the channels by X.", metavar="X", smallest=1e-3, largest=LARGEST_WIDTH)]
+WidthOption = Annotated[float, Option("Multiply channels by X.", metavar="X", smallest=1e-3, largest=LARGEST_WIDTH)]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1, largest=LARGEST_FC_WIDTH)]
 GroupByOption = Annotated[
     str | None,

@@ -46,11 +46,9 @@ def train(
     ] = None,
     width: Annotated[
         float | None,
-        Option("Multiply the channels by X.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH),
+        Option("Multiply channels by X.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH),
     ] = None,
-    epochs: Annotated[
-        int | None, Option("Train at most N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)
-    ] = None,
+    epochs: Annotated[int | None, Option("Epochs to train.", "74; generated: 8; boxes: 10", "N", smallest=1)] = None,
     init_from: Annotated[
         NetSource | None, Option("Net to start from; matching layers are copied.", metavar="RUN")
     ] = None,
@@ -67,7 +65,7 @@ def train(
         FineTuned, Option("Layers that learn: all, or fc (fc6-fc8).", "", "LAYERS", "training")
     ] = "all",
     batch_size: Annotated[
-        int | None, Option("Images per step.", "a 20th of all, 8 to 256; generated: 32", "N", "training", smallest=1)
+        int | None, Option("Images per step.", "a 20th of all, 8 to 256", "N", "training", smallest=1)
     ] = None,
     micro_batch: Annotated[
         int | None, Option("Images at a time; fewer need less memory.", "", "N", "training", smallest=1)
