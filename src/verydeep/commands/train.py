@@ -116,6 +116,7 @@ def train(
 
     from verydeep.data.folders.groups import resolve_group_by
     from verydeep.engine.nets.net import net_path
+    from verydeep.engine.process import require_determinism
     from verydeep.engine.training.event_log import check_tensorboard
     from verydeep.engine.training.extension import change_epochs
     from verydeep.engine.training.plan import plan_resumed, plan_training
@@ -123,6 +124,8 @@ def train(
 
     if tensorboard:
         check_tensorboard()
+    if deterministic:
+        require_determinism()
     if resume is not None:
         check_resumed(Path(resume), values)
         plan = plan_resumed(Path(resume), None if data == "generated" else os.fspath(data))

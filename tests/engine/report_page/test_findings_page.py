@@ -83,11 +83,11 @@ def test_files_that_the_page_leaves_out_are_counted(verified: VerifiedData, tmp_
 
 def test_no_folder_among_the_photographs(verified: VerifiedData, tmp_path: Path) -> None:
     for folder in (verified.folder, verified.folder / "ant/out"):
-        with pytest.raises(OptionError, match="among the photographs"):
+        with pytest.raises(OptionError, match="is inside of the data set"):
             check_findings_folder(folder, verified.folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("")
-    with pytest.raises(OptionError, match="other files"):
+    with pytest.raises(OptionError, match="holds files that do not belong"):
         check_findings_folder(tmp_path / "other", verified.folder)
 
 

@@ -254,7 +254,7 @@ def test_table_12_image_only_and_with_the_box(home: Path) -> None:
     for row in measured_rows(table):
         values = row["figures"]["VOC-2012 actions"]["measured"]
         check_slowly(cells[row["label"], "VOC-2012 actions"], values)
-    assert any("trained on 36 persons of train, tested on 38 of val" in remark for remark in table.remarks)
+    assert any("trained on 36 train persons, tested on 38 val persons" in remark for remark in table.remarks)
     assert table.rows[0][1:] == ("70.2*", "")
 
 

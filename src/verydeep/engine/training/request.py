@@ -146,10 +146,11 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
     Raises:
         OptionError: the request divides the images in another way than that source net.
     """
-    folder = real_path(data_folder(request.data))
-    # If a folder has train/ and no val/, then train/ was divided.
     record = None if source is None else source.split
-    if record is not None and (Path(record.data).is_relative_to(folder) or find_division(request.data, [record])):
+    # If a folder has train/ and no val/, then train/ was divided.
+    if record is not None and (
+        Path(record.data).is_relative_to(real_path(data_folder(request.data))) or find_division(request.data, [record])
+    ):
         if request.group_by not in (None, record.group_by):
             raise OptionError(
                 f"{request.init_from} was trained on {request.data} with other groups, so its training images would be "
