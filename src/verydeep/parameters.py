@@ -3,7 +3,7 @@
 import inspect
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from types import NoneType, UnionType
@@ -135,6 +135,11 @@ def read_parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
             is_positional = each.kind is not inspect.Parameter.KEYWORD_ONLY
             parameters.append(_read(each.name, each.annotation, each.default, is_positional))
     return tuple(parameters)
+
+
+def list_given(function: Callable[..., Any], values: Mapping[str, Any]) -> list[str]:
+    """Return the names of a function's parameters whose values are not the defaults."""
+    return [each.name for each in read_parameters(function) if values[each.name] != each.default]
 
 
 def _read(name: str, annotation: Any, default: Any, is_positional: bool = False) -> Parameter:

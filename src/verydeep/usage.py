@@ -124,7 +124,7 @@ def _check_required(name: str, missing: Sequence[Parameter]) -> None:
     for option in missing:
         if option.default is REQUIRED:
             choices = get_args(option.type)
-            what = f"choose {join_choices(choices)}." if choices else f"{_explain(option)}"
+            what = f"choose {join_choices(choices)}." if choices else _explain(option)
             refuse_usage(f"`verydeep {name}` needs {_flag(option)}: {what}")
 
 

@@ -30,7 +30,7 @@ from verydeep.options import (
     refuse_unused,
     start_runtime,
 )
-from verydeep.parameters import Option, command, read_parameters
+from verydeep.parameters import Option, command, list_given, read_parameters
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
@@ -105,7 +105,7 @@ def reproduce(
         OptionError: An option does not fit the table.
     """
     values = {**locals(), **options}
-    given = {each.name for each in read_parameters(reproduce) if values[each.name] != each.default}
+    given = list_given(reproduce, values)
 
     from verydeep.engine.reporting.network_tables import network_table, parameter_table
     from verydeep.results.measured_table import MeasuredTables

@@ -24,7 +24,7 @@ from verydeep.options import (
     refuse_unused,
     start_runtime,
 )
-from verydeep.parameters import Option, command, read_parameters
+from verydeep.parameters import Option, command, list_given
 
 if TYPE_CHECKING:
     from verydeep.engine.training.plan import TrainingPlan
@@ -185,8 +185,7 @@ def check_resumed(run: Path, values: dict[str, Any]) -> None:
     Raises:
         OptionError: One of them is not its default, and not an option of a resumed run.
     """
-    given = [each.name for each in read_parameters(train) if values[each.name] != each.default]
-    ignored = [name for name in given if name not in RESUME_OPTIONS]
+    ignored = [name for name in list_given(train, values) if name not in RESUME_OPTIONS]
     if ignored:
         names = ", ".join(f"`{name}`" for name in ignored)
         raise OptionError(f"{run} continues with the settings it began with: omit {names}.", ignored[0])

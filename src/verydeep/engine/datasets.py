@@ -330,15 +330,16 @@ def open_training_images(record: SplitRecord) -> Split | None:
     with suppress(DataError):
         if all(map(WNID.fullmatch, list_subfolders(root))):  # ImageNet: a million files
             return None
+    splits: dict[str, Split] = {}
     for name in ("all", "train"):
         with suppress(DataError):
-            split = open_split(root, name, **(division if name == "train" else {}))
+            split = splits[name] = open_split(root, name, **(division if name == "train" else {}))
             if fingerprint(split) == record.train:
                 return split if split.camera_rotation else None
-    with suppress(DataError):
-        split = open_split(root, "train" if record.group_by else "all", **(division if record.group_by else {}))
-        if record.last_ranks is not None:
-            is_train = ~are_held_out(split, record.last_ranks, record.seed)
-            split = split.subset(np.flatnonzero(is_train).tolist())
-        return split if split.camera_rotation else None
-    return None
+    changed = splits.get("train" if record.group_by else "all")
+    if changed is None or not changed.camera_rotation:
+        return None
+    if record.last_ranks is None:
+        return changed
+    is_train = ~are_held_out(changed, record.last_ranks, record.seed)
+    return changed.subset(np.flatnonzero(is_train).tolist())

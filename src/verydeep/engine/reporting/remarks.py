@@ -69,15 +69,13 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
             )
     elif split.name == "all" and is_same_data:
         reason = "The training images of {nets} are among these images"
-    elif has_changed(record, split) and _is_held_out(record, split):
+    elif has_changed(record, split):
         reason = (
             "Photographs were added or removed since the training of {nets}: those tested were held out then, or are "
             "new"
-        )
-    elif has_changed(record, split):
-        reason = (
-            "The data set has changed since the training of {nets}, or was split differently, so some of these images "
-            "may be training images"
+            if _is_held_out(record, split)
+            else "The data set has changed since the training of {nets}, or was split differently, so some of these "
+            "images may be training images"
         )
     return reason
 
